@@ -17,9 +17,9 @@ from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.brains import Layers, Look, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
 from bids_group.output.report.charts import ABOVE, BELOW, EDGE
-from bids_group.output.report.figures import Drawing, FigureStore, Picture
 from bids_group.output.report.folder import entities_of
 from bids_group.output.report.marks import FAINT, Cells, Line, Mark, Span
+from bids_group.output.report.sections import Drawing, FigureStore, Picture
 from bids_group.output.report.sheet import Sheet, ramp, tint
 from bids_group.output.report.surfaces import Cortex, draw_surfaces, read_cortex
 from bids_group.output.report.tables import show_number

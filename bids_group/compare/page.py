@@ -21,9 +21,9 @@ from bids_group.config.differences import find_differences
 from bids_group.errors import UsageError
 from bids_group.output.disk.writing import table_text
 from bids_group.output.report.analysis_facts import gather_facts
-from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.provenance import plain_command
+from bids_group.output.report.sections import FigureStore
 from bids_group.output.report.tables import PageTable, page_table
 from bids_group.words import list_some
 

@@ -16,10 +16,9 @@ from bids_group.elements import read_map
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through
-from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import alpha_of
 from bids_group.output.report.inputs import ContrastInputs, FoundClusters, Slices
-from bids_group.output.report.sections import Answer, Details, Part, Shown
+from bids_group.output.report.sections import Answer, Details, Part, Picture, Shown
 from bids_group.output.report.tables import Cell, PageTable, page_table, show_number
 from bids_group.words import counted
 

@@ -20,7 +20,6 @@ from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers, Look
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
-from bids_group.output.report.figures import Drawing, FigureStore, Picture
 from bids_group.output.report.folder import (
     UNCORRECTED,
     AnalysisFiles,
@@ -33,6 +32,7 @@ from bids_group.output.report.folder import (
     read_table,
     sidecar_of,
 )
+from bids_group.output.report.sections import Drawing, FigureStore, Picture
 from bids_group.output.report.surfaces import Cortex, Hemisphere, read_cortex
 from bids_group.output.report.tables import PageTable, page_table
 from bids_group.records.sidecars import Sidecar

@@ -12,7 +12,6 @@ from bids_group.output.disk.writing import write_text
 from bids_group.output.report.brains import SIGNED
 from bids_group.output.report.canvas import pack_anatomy, read_anatomy
 from bids_group.output.report.design import design
-from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import ContrastFiles, Folder, entities_of, read_folder
 from bids_group.output.report.inputs import AnalysisInputs, read_analysis_inputs, read_contrast_inputs
 from bids_group.output.report.markup import fill_template
@@ -21,7 +20,7 @@ from bids_group.output.report.participants import participants
 from bids_group.output.report.provenance import plain_command, provenance
 from bids_group.output.report.quality import quality
 from bids_group.output.report.results import draw_contrast, results
-from bids_group.output.report.sections import Article, Part, Report, Section
+from bids_group.output.report.sections import Article, FigureStore, Part, Report, Section
 
 
 def glance(report: Report) -> Section:

@@ -10,10 +10,9 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 
 from bids_group.output.report import charts
-from bids_group.output.report.figures import Picture
 from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.markup import fill_template
-from bids_group.output.report.sections import Details, Part, Report, Section, Shown
+from bids_group.output.report.sections import Details, Part, Picture, Report, Section, Shown
 from bids_group.output.report.tables import PageTable, page_table
 from bids_group.words import counted, list_some
 

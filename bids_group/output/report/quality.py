@@ -12,10 +12,9 @@ import pandas as pd
 from bids_group.elements import Grid, read_map
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import place
-from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_table
 from bids_group.output.report.inputs import AnalysisInputs
-from bids_group.output.report.sections import Details, Part, Report, Section, Shown
+from bids_group.output.report.sections import Details, Part, Picture, Report, Section, Shown
 from bids_group.output.report.tables import PageTable, page_table
 from bids_group.words import counted, list_some, own_file
 

@@ -12,10 +12,10 @@ from scipy.special import stdtrit
 from bids_group.elements import Parcels, read_map
 from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.charts import ABOVE, EDGE, MAX_NAMED, short
-from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import alpha_of
 from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.marks import FAINT, INK, Dots, Line, Mark
+from bids_group.output.report.sections import Picture
 
 Doubles = npt.NDArray[np.float64]
 _ROW = 18

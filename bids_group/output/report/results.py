@@ -13,13 +13,12 @@ from bids_group.output.files.names import list_maps
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
-from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
 from bids_group.output.report.inputs import Brain, ContrastInputs, Slices
 from bids_group.output.report.methods import OWN_TITLE
 from bids_group.output.report.regions import has_intervals, regions
-from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
+from bids_group.output.report.sections import Article, Details, Part, Picture, Report, Section, Shown
 from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
 from bids_group.output.report.surfaces import VIEWS, draw_surfaces, pack_map, strongest_half
 from bids_group.output.report.tables import page_table

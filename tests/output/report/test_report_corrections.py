@@ -18,9 +18,9 @@ from scipy import ndimage
 from bids_group.config.corrections import find_correction
 from bids_group.output.report import brains, build_report, corrections
 from bids_group.output.report.canvas import Pixels, cuts_through
-from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import read_folder
 from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
+from bids_group.output.report.sections import FigureStore
 
 CORRECTIONS = ("fweVoxel", "bonferroni", "fdr", "none")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bids_group.output.report.brains import draw_mosaic
-from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import read_folder
 from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
+from bids_group.output.report.sections import FigureStore
 
 NEGATIVE, POSITIVE = (-25.0, 0.0001), (6.0, 0.0002)
 """t and p (two-sided) of the strongest elements of each sign."""
