@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.output.report.axes import round_ticks
-from bids_group.output.report.canvas import AXES, Box, Pixels
-from bids_group.output.report.outlines import draw_outlines
+from bids_group.output.report.canvas import AXES, Box, Pixels, draw_outlines
 from bids_group.output.report.sheet import BACKDROP, Colours, Sheet, Words, measure, ramp, rgb, tint
 
 _POSITIVE = ("#8f1d00", "#e4521b", "#ff9a2e", "#ffe68a")

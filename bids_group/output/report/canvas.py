@@ -1,14 +1,16 @@
-"""Where a map lies on the page: axis-aligned volumes in mm, the anatomy behind them, data of the viewer."""
+"""Where a map lies on the page: axis-aligned volumes in mm, the anatomy behind them, data of the viewer.
+
+The outlines of a brain, seen along each axis, are those that nilearn draws its glass brains with.
+"""
 
 from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +18,11 @@ import numpy.typing as npt
 from nibabel.affines import from_matvec
 from nibabel.funcs import as_closest_canonical
 from nibabel.spatialimages import SpatialImage
+from PIL import Image, ImageDraw
 
 from bids_group.elements import Grid, read_map
 from bids_group.labels import is_adult_mni
+from bids_group.output.report.sheet import Colours, find_file
 
 Volume = npt.NDArray[np.float32]
 
@@ -27,7 +31,11 @@ LEVELS = 32_000
 """Statistics are stored as whole numbers from −LEVELS to LEVELS: at 8.0 a step is 0.00025."""
 _COMPRESSION = 6
 """Of zlib: 9 takes five to ten times as long, and saves half a percent."""
-_TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+_TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+_DRAWINGS = {"side": (0.38, 0.38, -108, -70), "back": (0.39, 0.39, -73, -73), "top": (0.36, 0.37, -71, -107)}
+"""Drawings by axis, and what places each in MNI space: mm per unit across and up, and mm of its corner."""
+_FINE, _STEPS = 3, 8
+"""Pixels drawn per pixel shown, and pieces of a curve."""
 
 
 class Pixels(NamedTuple):
@@ -152,10 +160,7 @@ def read_anatomy(space: str | None) -> Box | None:
 
 @cache
 def _mni152() -> Box:
-    package = find_spec("nilearn")  # not imported for one file
-    assert package is not None
-    assert package.origin is not None
-    image = read_map(Path(package.origin).parent / "datasets" / "data" / _TEMPLATE)
+    image = read_map(find_file("nilearn", _TEMPLATE))
     data = image.data
     is_tissue = data > 0
     filled = [np.flatnonzero(is_tissue.any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
@@ -225,3 +230,56 @@ def in_planes(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def pack(numbers: npt.NDArray[np.uint8]) -> str:
     """Compress bytes, and spell them as text."""
     return base64.b64encode(gzip.compress(numbers.tobytes(), _COMPRESSION, mtime=0)).decode("ascii")
+
+
+class Outline(NamedTuple):
+    """A line through places in mm, ``(n, 2)``; contours of the brain are bright, lines inside it faint."""
+
+    places: npt.NDArray[np.float64]
+    brightness: float
+    width: float
+
+
+def draw_outlines(image: Colours, pixels: Pixels) -> None:
+    """Lay the outlines of a brain in MNI space over a picture of what is seen along an axis."""
+    step = (pixels.x[-1] - pixels.x[0]) / (len(pixels.x) - 1)
+    light = _light(pixels.axis, len(pixels.x), len(pixels.y), float(pixels.x[0]), float(pixels.y[0]), step)
+    image += light * (1 - image)
+
+
+@lru_cache(maxsize=3)
+def _light(axis: int, width: int, height: int, left: float, top: float, step: float) -> Colours:
+    """Draw the outlines once for all contrasts: how bright each pixel is, ``(height, width, 1)``."""
+    sheet = Image.new("L", (width * _FINE, height * _FINE))
+    pen = ImageDraw.Draw(sheet)
+    for one in sorted(read_outlines(axis), key=lambda line: line.brightness):
+        across, down = one.places[:, 0] - left, top - one.places[:, 1]
+        dots = (np.column_stack([across, down]) / step + 0.5) * _FINE
+        pen.line([*map(tuple, dots.tolist())], round(255 * one.brightness), round(one.width * _FINE), "curve")
+    small = sheet.resize((width, height), Image.Resampling.BOX)
+    light: Colours = np.asarray(small, dtype=np.float32)[..., None] / np.float32(255)
+    return light
+
+
+@cache
+def read_outlines(axis: int) -> tuple[Outline, ...]:
+    """Read the drawing of the view along an axis (x: from the right, y: from the back, z: from above)."""
+    name, (across, up, left, bottom) = list(_DRAWINGS.items())[axis]
+    path = find_file("nilearn", f"plotting/glass_brain_files/brain_schematics_{name}.json")
+    outlines = []
+    for line in json.loads(path.read_text(encoding="utf-8"))["paths"]:
+        is_contour = line["edgecolor"] == "#000000"
+        for item in line["items"]:
+            places = _trace(np.array(item["pts"], dtype=np.float64)) * (across, up) + (left, bottom)
+            outlines.append(Outline(places, 0.75 if is_contour else 0.38, 0.75 * float(line["linewidth"])))
+    return tuple(outlines)
+
+
+def _trace(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Follow a Bézier curve of any degree (de Casteljau); two points are a straight line."""
+    if len(points) == 2:
+        return points
+    at, level = np.linspace(0, 1, _STEPS + 1)[:, None, None], points[None]
+    while level.shape[1] > 1:
+        level = level[:, :-1] * (1 - at) + level[:, 1:] * at
+    return np.asarray(level[:, 0])

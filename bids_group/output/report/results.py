@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,18 @@ import numpy as np
 
 from bids_group.elements import expand, read_map
 from bids_group.output.files.names import list_maps
+from bids_group.output.files.sidecars import SHARED_STATS
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
-from bids_group.output.report.folder import read_numbers, read_table
-from bids_group.output.report.influence import influence
-from bids_group.output.report.inputs import Brain, ContrastInputs, Slices
+from bids_group.output.report.folder import entities_of, read_numbers, read_table
+from bids_group.output.report.influence import influence, sensitivity, sum_up_sensitivity
+from bids_group.output.report.inputs import AnalysisInputs, Brain, ContrastInputs, Slices
 from bids_group.output.report.methods import OWN_TITLE
 from bids_group.output.report.regions import has_intervals, regions
 from bids_group.output.report.sections import Article, Details, Part, Picture, Report, Section, Shown
-from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
 from bids_group.output.report.surfaces import VIEWS, draw_surfaces, pack_map, strongest_half
 from bids_group.output.report.tables import page_table
-from bids_group.output.report.variances import variances
 
 NO_ATLAS = (
     "Clusters and peaks are not named by region, because no atlas was given, and the one that comes with "
@@ -46,6 +46,19 @@ SIDES = {"L": "left", "R": "right"}
 TEMPLATE = "Behind it: the MNI152 template."
 _BESIDE_T, _BESIDE_F = {"effect": "effect", "g": "g"}, {"partialR2": "partial R²"}
 """Maps that the viewer reads beside t and beside F, and what it calls them."""
+_NAMES = {
+    "icc": "intraclass correlation (rows of one {group})",
+    "I2": "I² (%)",
+    "tau2": "τ²: variance between people",
+    "residual": "variance of rows of one {group}",
+}
+_SHARES = {
+    "icc": (1.0, "ICC", "share of the variance that rows of one {group} have in common"),
+    "I2": (100.0, "I² (%)", "share of the variance that is between people, in percent"),
+}
+"""Maps that are drawn: the end of their scale, its name, and what they are."""
+_GROUPING = re.compile(r"[|/]\s*`?([^|/`]+?)`?\s*\)")
+"""Whose rows a random term takes for alike; the inner ones of groups within groups."""
 
 
 def results(report: Report) -> Section:
@@ -57,12 +70,56 @@ def results(report: Report) -> Section:
         if path.is_file():
             table = page_table(read_table(path), name=path.name, caption="", file=file)
             parts.append(Part("regions", table))
-        parts += variances(one)
+        parts += _variances(one)
         parts += [article for article in report.articles if article.of == one.stem]
     atlas = next(filter(None, (one.facts["atlas"] for one in report.analyses)), None)
     told = REGIONS.format(atlas, OF_OWN_ATLAS if atlas == OWN_TITLE else "") if atlas else NO_ATLAS
     has_points = atlas or any(one.brain is not None for one in report.analyses)
     return Section("results", "Results", [*([Part("quiet", told)] if has_points else []), *parts])
+
+
+def _variances(inputs: AnalysisInputs) -> Iterator[Shown]:
+    """Draw what share of the variance is between people, and list the estimator's variances over voxels."""
+    found = _find_variances(inputs)
+    if not found:
+        return
+    yield Part("subheading", "How much people differ")
+    grouping, rows = _GROUPING.search(inputs.facts["random_terms"] or ""), []
+    for name, path in found.items():
+        stat, _, level = name.partition("_desc-")
+        group = level or (grouping[1] if grouping else "group")
+        volume = read_map(path).data
+        values = volume[inputs.inside].astype(np.float64)
+        quantiles = dict(zip(("5 %", "median", "95 %"), np.quantile(values, (0.05, 0.5, 0.95)), strict=True))
+        zero = {f"{inputs.elements_word} where it is 0": f"{100 * (values == 0).mean():.1f} %"}
+        numbers = {key: str(one) for key, one in quantiles.items()}
+        what = _NAMES.get(stat, f"variance of {name}").format(group=group)
+        rows.append({"what": what, **numbers, **zero})
+        if stat in _SHARES and (brain := inputs.brain) is not None:
+            limit, short, words = _SHARES[stat]
+            amounts, cuts = brain.layout.place(np.where(inputs.inside, volume, 0)), brain.cuts[2]
+            yield inputs.picture(
+                brains.draw_amounts(amounts, brain.mask, brain.anatomy, cuts, limit, short),
+                f"stat-{name}_statmap.png",
+                alt=f"Slices of the map of {short}; its median is {quantiles['median']:.2g}.",
+                caption=f"{short}: the {words.format(group=group)}. Where it is 0 the anatomy is seen.",
+            )
+    yield from inputs.table(
+        rows, "variances", f"Variances that the estimator found, over the analysed {inputs.elements_word}."
+    )
+
+
+def _find_variances(inputs: AnalysisInputs) -> Mapping[str, Path]:
+    """Find the estimator's maps that belong to no contrast, shares first, by ``stat`` or ``desc``."""
+    stem = inputs.folder.root / inputs.files.stem
+    there = dict(list_maps(stem.parent, stem.name))
+    shares = {name: f"stat-{name}_statmap" for name in SHARED_STATS}
+    by_level = [name for name in there if re.fullmatch(r"stat-icc_desc-[A-Za-z0-9]+_statmap", name)]
+    shares |= {f"icc_desc-{entities_of(name)['desc']}": name for name in by_level}
+    found = {name: there[ending] for name, ending in shares.items() if ending in there}
+    parts = {name: path for name, path in there.items() if name.startswith("stat-variance_desc-")}
+    named = {entities_of(name)["desc"]: path for name, path in parts.items() if name.endswith("_statmap")}
+    return found | {name: named[name] for name in sorted(named, key=lambda one: one == "residual")}
 
 
 def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:

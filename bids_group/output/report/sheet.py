@@ -68,11 +68,16 @@ def measure(text: str, size: int) -> float:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans; it comes with matplotlib, which need not be imported for it."""
-    package = find_spec("matplotlib")
-    assert package is not None
-    assert package.origin is not None
-    return ImageFont.truetype(Path(package.origin).parent / _FONT, size, layout_engine=ImageFont.Layout.BASIC)
+    """Load DejaVu Sans; it comes with matplotlib."""
+    return ImageFont.truetype(find_file("matplotlib", _FONT), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def find_file(package: str, name: str) -> Path:
+    """Find a file that comes with a package, which is not imported for it."""
+    found = find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / name
 
 
 def rgb(colour: str) -> Colours:

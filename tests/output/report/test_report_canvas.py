@@ -27,10 +27,10 @@ from bids_group.output.report.canvas import (
     pack_statistic,
     place,
     read_anatomy,
+    read_outlines,
 )
 from bids_group.output.report.influence import Focus, draw_peaks, find_focus
 from bids_group.output.report.marks import Dots, Line, Text
-from bids_group.output.report.outlines import read_outlines
 
 DRAWING = Path(find_spec("nilearn").origin).parent / "plotting/glass_brain_files/brain_schematics_top.json"  # type: ignore[union-attr,arg-type]
 
