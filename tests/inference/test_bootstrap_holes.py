@@ -6,18 +6,15 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.linalg import null_space
-from scipy.ndimage import label
 
 from bids_group.config import InferenceSpec
 from bids_group.config.estimators import SANDWICH
 from bids_group.distributions import exact_z
-from bids_group.executor import Threads
 from bids_group.inference import correct_group
-from bids_group.inference.corrections import nulls
-from bids_group.inference.shuffling import engine
 from bids_group.inference.shuffling.bootstrap_holes import BootstrapHoles, build_incomplete
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.model import fit_group
+from tests.inference.witnesses import check_bits, largest_mass, record_jobs
 
 SHAPE = (5, 4, 3)
 PERSON = np.repeat(np.arange(8), 3)[np.r_[0:4, 5:18, 19:24]]
@@ -103,25 +100,10 @@ def signs_of(shuffles):
     return shuffles.batch(0, shuffles.n_others + 1).signs[:, rows]
 
 
-def largest_mass(z, threshold, is_two_sided):
-    most = 0.0
-    for sign in (1, -1) if is_two_sided else (1,):
-        heights = np.where(z > -9, sign * z, -9).reshape(SHAPE)
-        labels, n = label(heights > threshold)
-        most = max([most, *((heights[labels == k] - threshold).sum() for k in range(1, n + 1))])
-    return most
-
-
 @pytest.mark.parametrize(("number", "variant"), [(0, "CR0"), (0, "CR2"), (1, "CR2"), (1, "CR3")])
 def test_each_draw_is_that_of_each_element_alone(visits, number, variant, monkeypatch):
     data, results = visits([BOTH[number]], variant=variant)
-    jobs, original = [], engine.run_null
-
-    def spy(job, **options):
-        jobs.append(job)
-        return original(job, **options)
-
-    monkeypatch.setattr(nulls, "run_null", spy)
+    jobs = record_jobs(monkeypatch)
     spec = InferenceSpec(
         corrections=("fwe-voxel", "fwe-mass"),
         n_permutations=255,
@@ -147,7 +129,7 @@ def test_each_draw_is_that_of_each_element_alone(visits, number, variant, monkey
     p = voxel.by_shuffling.p[is_tested]
     np.testing.assert_allclose(p, own, atol=2 / 256 + 1e-6)  # near ties at the limit of float32
     assert (np.abs(p - own) > 1e-6).mean() < 0.1
-    largest = [largest_mass(row, mass.details.cluster_forming_z, test == "t") for row in z]
+    largest = [largest_mass(row, SHAPE, mass.details.cluster_forming_z, test == "t") for row in z]
     np.testing.assert_allclose(mass.null["mass"], largest, rtol=2e-3, atol=0.01)
     for one in (voxel, mass):
         assert "approximate where rows are not observed" in one.details.shuffling
@@ -157,20 +139,8 @@ def test_each_draw_is_that_of_each_element_alone(visits, number, variant, monkey
 def test_neither_threads_nor_files_nor_an_interruption_change_a_bit(visits, tmp_path):
     data, results = visits(shape=(11, 10, 10), n_complete=900)
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-tfce"), n_permutations=40, has_permutation_p=True)
-    whole = correct_group(data, results, spec)
-    little = Threads(n_procs=2, mem_gb=2 * data.stack.data.nbytes / 1e9)
-    beside = correct_group(data, results, spec, executor=little, work_dir=tmp_path)
+    check_bits(data, results, spec, tmp_path, mem_gb=2 * data.stack.data.nbytes / 1e9)
     assert (tmp_path / "clusters.float32").stat().st_size > 1000
-    for number, kept in enumerate(sorted(tmp_path.glob("*/batch-*.npy"))):
-        if number % 3 == 0:
-            kept.unlink()
-    resumed = correct_group(data, results, spec, work_dir=tmp_path)
-    for one, *others in zip(whole, beside, resumed, strict=True):
-        for other in others:
-            assert one.p_corrected.tobytes() == other.p_corrected.tobytes()
-            assert one.by_shuffling.p.tobytes() == other.by_shuffling.p.tobytes()
-            ((name, null),) = one.null.items()
-            assert null.tobytes() == other.null[name].tobytes()
 
 
 def test_where_everybody_is_observed_after_all_nothing_changes(visits):

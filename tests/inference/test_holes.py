@@ -6,17 +6,13 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from scipy.linalg import null_space
-from scipy.ndimage import label
 
 from bids_group.config import InferenceSpec
-from bids_group.distributions import exact_z
-from bids_group.executor import Threads
 from bids_group.inference import check_inference, correct_group
-from bids_group.inference.corrections import nulls
-from bids_group.inference.shuffling import engine
 from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import partition
 from bids_group.model import fit_group
+from tests.inference.witnesses import check_bits, largest_mass, record_jobs, refitted_z
 
 SHAPE = (5, 4, 3)
 
@@ -56,14 +52,7 @@ def z_alone(matrix, weights, y, test, orders, signs, kinds):
     nuisance = X @ null_space(weights)
     fitted = nuisance @ np.linalg.lstsq(nuisance, y, rcond=None)[0] if nuisance.shape[1] else 0 * y
     shuffled = fitted[:, None] + signs * (y - fitted)[own]
-    beta = np.linalg.lstsq(X, shuffled, rcond=None)[0]
-    dof = here.sum() - np.linalg.matrix_rank(X)
-    variance = ((shuffled - X @ beta) ** 2).sum(axis=0) / dof
-    effects, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
-    f = np.einsum("is,ij,js->s", effects, np.linalg.inv(spread), effects) / len(weights) / variance
-    if test == "t":
-        return np.copysign(exact_z("t", 1, np.sqrt(f), dof), effects[0])
-    return exact_z("F", len(weights), f, dof)
+    return refitted_z(X, shuffled, weights, test)
 
 
 def units_by_hand(y, unit_of_row):
@@ -73,21 +62,6 @@ def units_by_hand(y, unit_of_row):
         seen = np.isfinite(y[unit_of_row == unit])
         kinds.append((tuple(seen), bool(np.isfinite(y[row]))))
     return kinds
-
-
-def run_job(data, spec, monkeypatch, executor=None):
-    """Give the job of the only contrast, and what came of it."""
-    jobs = []
-    original = engine.run_null
-
-    def spy(job, **options):
-        jobs.append(job)
-        return original(job, **options)
-
-    monkeypatch.setattr(nulls, "run_null", spy)
-    results = fit_group(data, is_two_sided=spec.is_two_sided).results
-    significances = correct_group(data, results, spec, **({} if executor is None else {"executor": executor}))
-    return jobs[0], results[0], significances
 
 
 RANDOM = np.random.default_rng(0)
@@ -119,7 +93,10 @@ def test_each_shuffle_is_that_of_each_element_alone(case, make_problem, make_map
     maps = make_holes(make_maps(12, SHAPE, seed=3), 0.25)
     data = as_incomplete(make_problem(matrix, [(test, weights)], maps=maps, shape=SHAPE, **more)[0])
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=40, alpha=0.5, **options)
-    job, result, significances = run_job(data, spec, monkeypatch)
+    jobs = record_jobs(monkeypatch)
+    (result,) = fit_group(data, is_two_sided=spec.is_two_sided).results
+    significances = correct_group(data, (result,), spec)
+    (job,) = jobs
     shuffles, weights = job.scheme.shuffles, np.array(weights)
     assert job.holes.pattern.size > 20
     batch = shuffles.batch(0, shuffles.n_others + 1)
@@ -138,7 +115,7 @@ def test_each_shuffle_is_that_of_each_element_alone(case, make_problem, make_map
         size = np.abs(z[is_tested]) if test == "t" and spec.is_two_sided else z[is_tested]
         assert maxima[number] == pytest.approx(size.max(), abs=2e-5)
         assert significances[1].null["mass"][number] == pytest.approx(
-            largest_mass(z, is_tested, job.heights.threshold, test == "t" and spec.is_two_sided), abs=1e-4
+            largest_mass(z, SHAPE, job.heights.threshold, test == "t" and spec.is_two_sided), abs=1e-4
         )
     for one in significances:
         assert "approximate" in one.details.shuffling
@@ -194,19 +171,7 @@ def test_neither_threads_nor_where_it_was_stopped_change_a_bit(make_problem, mak
     data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
     data = as_incomplete(data)
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-tfce"), n_permutations=60, has_permutation_p=True)
-    results = fit_group(data).results
-    whole = correct_group(data, results, spec)
-    beside = correct_group(data, results, spec, executor=Threads(n_procs=2), work_dir=tmp_path)
-    for number, kept in enumerate(sorted(tmp_path.glob("*/batch-*.npy"))):
-        if number % 3 == 0:
-            kept.unlink()
-    resumed = correct_group(data, results, spec, work_dir=tmp_path)
-    for one, *others in zip(whole, beside, resumed, strict=True):
-        for other in others:
-            assert one.p_corrected.tobytes() == other.p_corrected.tobytes()
-            assert one.by_shuffling.p.tobytes() == other.by_shuffling.p.tobytes()
-            ((name, null),) = one.null.items()
-            assert null.tobytes() == other.null[name].tobytes()
+    check_bits(data, fit_group(data).results, spec, tmp_path)
 
 
 def test_maps_in_files_give_the_same_numbers(make_problem, make_maps, tmp_path):
@@ -266,12 +231,3 @@ def test_findings_where_nothing_is_are_as_rare_as_alpha_says(
         results = fit_group(data, has_effect_sizes=False).results
         p[seed] = [verdict.p_corrected.min() for verdict in correct_group(data, results, spec)]
     check_rare(p, is_exact=[0])
-
-
-def largest_mass(z, is_tested, threshold, is_two_sided):
-    most = 0.0
-    for sign in (1, -1) if is_two_sided else (1,):
-        heights = np.where(is_tested, sign * z, -9).reshape(SHAPE)
-        labels, n = label(heights > threshold)
-        most = max([most, *((heights[labels == k] - threshold).sum() for k in range(1, n + 1))])
-    return most

@@ -16,6 +16,7 @@ from bids_group.config import InferenceSpec
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.shuffling.pooled_variance import PooledVariance
+from tests.inference.witnesses import all_bytes
 
 FAMILYWISE = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
 SPEC = InferenceSpec(corrections=FAMILYWISE, n_permutations=299, cluster_forming_p=0.05, random_seed=5)
@@ -33,13 +34,6 @@ def problem(make_problem, make_maps):
         maps=maps,
         shape=(14, 12, 11),
     )
-
-
-def all_bytes(verdicts):
-    return [
-        (verdict.p_corrected.tobytes(), *(values.tobytes() for values in verdict.null.values()))
-        for verdict in verdicts
-    ]
 
 
 @pytest.mark.parametrize("executor", [Threads(n_procs=2), Threads(n_procs=4), Threads(n_procs=3, mem_gb=0.0)])

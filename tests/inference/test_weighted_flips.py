@@ -10,13 +10,12 @@ from scipy.stats import binom
 
 from bids_group.config import InferenceSpec
 from bids_group.config.estimators import WEIGHTED
-from bids_group.distributions import exact_z
 from bids_group.errors import UsageError
-from bids_group.executor import Threads
 from bids_group.inference import check_inference, correct_group, forecast_seconds
 from bids_group.model import fit_group
 from bids_group.records import MapStack
 from bids_group.variance_between import variance_between
+from tests.inference.witnesses import check_bits, refitted_z
 
 SHAPE = (4, 3, 3)
 N = 10
@@ -57,14 +56,7 @@ def z_by_hand(matrix, weights, y, v, test, signs):
     if nuisance.shape[1]:
         fitted = nuisance @ np.linalg.lstsq(w * nuisance, w[:, 0] * y, rcond=None)[0]
     shuffled = w * (fitted[:, None] + signs * (y - fitted)[:, None])  # (n_rows, n_flips)
-    beta = np.linalg.lstsq(w * X, shuffled, rcond=None)[0]
-    dof = len(y) - np.linalg.matrix_rank(X)
-    scale = ((shuffled - w * X @ beta) ** 2).sum(axis=0) / dof
-    effects, spread = weights @ beta, weights @ np.linalg.pinv((w * X).T @ (w * X)) @ weights.T
-    f = np.einsum("is,ij,js->s", effects, np.linalg.inv(spread), effects) / len(weights) / scale
-    if test == "t":
-        return np.copysign(exact_z("t", 1, np.sqrt(f), dof), effects[0])
-    return exact_z("F", len(weights), f, dof)
+    return refitted_z(w * X, shuffled, weights, test)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
@@ -131,14 +123,7 @@ def test_neither_threads_nor_the_work_folder_change_a_bit(make_problem, tmp_path
     matrix, test, weights, _ = CASES["difference of groups"]
     data = build(make_problem, matrix, [(test, weights)], share=0.2)
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=60, alpha=0.1)
-    results = fit_group(data).results
-    whole = correct_group(data, results, spec)
-    other = correct_group(data, results, spec, executor=Threads(n_procs=2), work_dir=tmp_path)
-    (kept, *_) = sorted(tmp_path.glob("*/batch-*.npy"))
-    kept.unlink()
-    resumed = correct_group(data, results, spec, work_dir=tmp_path)
-    for one, *others in zip(whole, other, resumed, strict=True):
-        assert len({each.p_corrected.tobytes() for each in (one, *others)}) == 1
+    check_bits(data, fit_group(data).results, spec, tmp_path)
 
 
 def test_what_was_kept_for_other_variances_is_not_taken(make_problem, tmp_path):

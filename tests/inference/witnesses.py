@@ -1,0 +1,65 @@
+"""What several tests of shuffling compare with: fits and clusters by hand, jobs that were run, bytes."""
+
+import numpy as np
+from scipy.ndimage import label
+
+from bids_group.distributions import exact_z
+from bids_group.executor import Threads
+from bids_group.inference import correct_group
+from bids_group.inference.corrections import nulls
+from bids_group.inference.shuffling import engine
+
+
+def refitted_z(X, shuffled, weights, test):
+    """z of each column of ``shuffled`` by a fit of its own."""
+    beta = np.linalg.lstsq(X, shuffled, rcond=None)[0]
+    dof = len(X) - np.linalg.matrix_rank(X)
+    variance = ((shuffled - X @ beta) ** 2).sum(axis=0) / dof
+    effects, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
+    f = np.einsum("is,ij,js->s", effects, np.linalg.inv(spread), effects) / len(weights) / variance
+    if test == "t":
+        return np.copysign(exact_z("t", 1, np.sqrt(f), dof), effects[0])
+    return exact_z("F", len(weights), f, dof)
+
+
+def largest_mass(z, shape, threshold, is_two_sided):
+    """Mass of the largest cluster; z is −9 where nothing is tested."""
+    most = 0.0
+    for sign in (1, -1) if is_two_sided else (1,):
+        heights = np.where(z > -9, sign * z, -9).reshape(shape)
+        labels, n = label(heights > threshold)
+        most = max([most, *((heights[labels == k] - threshold).sum() for k in range(1, n + 1))])
+    return most
+
+
+def record_jobs(monkeypatch):
+    """Give the list that gets the jobs of what is run from now on."""
+    jobs, original = [], engine.run_null
+
+    def spy(job, **options):
+        jobs.append(job)
+        return original(job, **options)
+
+    monkeypatch.setattr(nulls, "run_null", spy)
+    return jobs
+
+
+def all_bytes(verdicts):
+    """Every number of each verdict."""
+    numbers = []
+    for one in verdicts:
+        numbers += [one.p_corrected, *one.null.values()]
+        numbers += [] if one.by_shuffling is None else [one.by_shuffling.p]
+    return [each.tobytes() for each in numbers]
+
+
+def check_bits(data, results, spec, folder, **room):
+    """Neither threads nor a folder to work in nor an interruption change a bit."""
+    whole = correct_group(data, results, spec)
+    beside = correct_group(data, results, spec, executor=Threads(n_procs=2, **room), work_dir=folder)
+    kept = sorted(folder.rglob("batch-*.npy"))
+    assert len(kept) > 1
+    for one in kept[::2]:
+        one.unlink()
+    resumed = correct_group(data, results, spec, work_dir=folder)
+    assert all_bytes(whole) == all_bytes(beside) == all_bytes(resumed)
