@@ -10,17 +10,14 @@ from hypothesis import strategies as st
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError
 from bids_group.inference import correct_group
-from bids_group.inference.shuffling.scheme import choose_scheme
+from tests.inference.witnesses import scheme_of
 
 VOXEL = InferenceSpec(corrections=("fwe-voxel",), n_permutations=400, alpha=0.9)
 FAMILIES = np.repeat(np.arange(8), 3)
 
 
 def choose(problem, spec=VOXEL):
-    data, _ = problem
-    return choose_scheme(
-        data.design, data.design.contrasts[0], spec, blocks=data.blocks, variance_groups=None
-    )
+    return scheme_of(problem[0], spec)
 
 
 def mean_distance(scheme):

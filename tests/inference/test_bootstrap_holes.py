@@ -12,9 +12,8 @@ from bids_group.config.estimators import SANDWICH
 from bids_group.distributions import exact_z
 from bids_group.inference import correct_group
 from bids_group.inference.shuffling.bootstrap_holes import BootstrapHoles, build_incomplete
-from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.model import fit_group
-from tests.inference.witnesses import check_bits, largest_mass, record_jobs
+from tests.inference.witnesses import check_bits, largest_mass, record_jobs, scheme_of
 
 SHAPE = (5, 4, 3)
 PERSON = np.repeat(np.arange(8), 3)[np.r_[0:4, 5:18, 19:24]]
@@ -181,11 +180,7 @@ def test_contrasts_judged_together_take_the_larger_z(visits):
 
 def test_room_is_asked_for_what_the_clusters_need(visits):
     data, _ = visits([BOTH[1]])
-    scheme = choose_scheme(
-        data.design, data.design.contrasts[0], InferenceSpec(), blocks=data.blocks, variance_groups=None,
-        estimator=data.estimator, is_complete=False,
-    )  # fmt: skip
-    asked = []
+    scheme, asked = scheme_of(data, InferenceSpec()), []
     _, _, holes = build_incomplete(
         data.stack.data, scheme, "F", is_tested=np.ones(60, dtype=bool), place=lambda n: asked.append(n)
     )

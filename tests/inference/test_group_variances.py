@@ -13,19 +13,13 @@ from bids_group.distributions import t_to_z
 from bids_group.inference import correct_group
 from bids_group.inference.shuffling.engine import build_job, observed_map
 from bids_group.inference.shuffling.group_variances import look_up, tabulate_dof
-from bids_group.inference.shuffling.scheme import choose_scheme
+from tests.inference.witnesses import scheme_of
 
 GROUP = np.repeat([0, 1], (6, 9))
 
 
 def unshuffled_z(data, test):
-    scheme = choose_scheme(
-        data.design,
-        data.design.contrasts[0],
-        InferenceSpec(),
-        blocks=None,
-        variance_groups=data.variance_groups,
-    )
+    scheme = scheme_of(data, InferenceSpec())
     return observed_map(build_job(scheme, test, data.stack.data, is_two_sided=True))
 
 

@@ -18,7 +18,7 @@ from bids_group.inference.clusters.forest import Heights, tfce_map
 from bids_group.inference.clusters.lattice import CHUNK, Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.engine import Job, build_job, run_null
-from bids_group.inference.shuffling.scheme import choose_scheme
+from tests.inference.witnesses import scheme_of
 
 RANKS = {6: 1, 18: 2, 26: 3}
 SLABS = ((1, 6, 9), (7, 1, 6), (5, 8, 1), (1, 1, 11), (1, 1, 1), (2, 2, 3), (4, 5, 4))
@@ -221,13 +221,9 @@ DESIGNS = {
 def test_every_statistic_has_the_same_null_as_by_basins(make_problem, name, is_two_sided):
     matrix, contrast, options = DESIGNS[name]
     data, _ = make_problem(matrix, [contrast], shape=(12, 10, 11), **options)
-    scheme = choose_scheme(
-        data.design, data.design.contrasts[0], InferenceSpec(n_permutations=60), blocks=data.blocks,
-        variance_groups=data.variance_groups,
-    )  # fmt: skip
     job = build_job(
-        scheme, contrast[0], data.stack.data, is_two_sided=is_two_sided,
-        heights=Heights(threshold=1.5, is_two_sided=is_two_sided, has_tfce=True),
+        scheme_of(data, InferenceSpec(n_permutations=60)), contrast[0], data.stack.data,
+        is_two_sided=is_two_sided, heights=Heights(threshold=1.5, is_two_sided=is_two_sided, has_tfce=True),
         geometry=volume_geometry(data.elements, 18),
     )  # fmt: skip
     by_graph = replace(
@@ -245,7 +241,7 @@ def test_every_statistic_has_the_same_null_as_by_basins(make_problem, name, is_t
 
 def test_without_tfce_basins_are_taken(make_problem):
     data, _ = make_problem(np.ones((8, 1)), [("t", [1.0])])
-    scheme = choose_scheme(data.design, data.design.contrasts[0], InferenceSpec())
+    scheme = scheme_of(data, InferenceSpec())
     heights = Heights(threshold=1.5, is_two_sided=True, has_tfce=False)
     geometry = volume_geometry(data.elements, 6)
     job = build_job(scheme, "t", data.stack.data, is_two_sided=True, heights=heights, geometry=geometry)

@@ -11,8 +11,8 @@ from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
-from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.inference.shuffling.shuffles import SHUFFLES_PER_STREAM, Shuffles, Units
+from tests.inference.witnesses import scheme_of
 
 VOXEL = InferenceSpec(corrections=("fwe-voxel",), n_permutations=999)
 GROUP = np.repeat([0.0, 1.0], (5, 7))
@@ -23,10 +23,7 @@ PAIRS = np.repeat(np.arange(6), 2)
 
 
 def shuffling(make_problem, matrix, weights, spec=VOXEL, test="t", **rows):
-    data, _ = make_problem(matrix, [(test, weights)], **rows)
-    return choose_scheme(
-        data.design, data.design.contrasts[0], spec, blocks=data.blocks, variance_groups=data.variance_groups
-    )
+    return scheme_of(make_problem(matrix, [(test, weights)], **rows)[0], spec)
 
 
 @pytest.mark.parametrize(

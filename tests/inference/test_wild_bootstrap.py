@@ -14,11 +14,10 @@ from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
 from bids_group.inference.shuffling.engine import Scratch, build_job, do_shuffles, observed_map, spell_out
 from bids_group.inference.shuffling.partition import TILE
-from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.inference.shuffling.wild_bootstrap import sum_by_signs
 from bids_group.model import fit_group
 from bids_group.robust_variance import robust_weights
-from tests.inference.witnesses import check_bits
+from tests.inference.witnesses import check_bits, scheme_of
 
 PERSON = np.repeat(np.arange(9), 3)[np.r_[0:4, 5:19, 20:27]]
 VISIT = np.tile(np.arange(3), 9)[np.r_[0:4, 5:19, 20:27]]
@@ -36,8 +35,7 @@ def sandwiched(problem, variant="CR2", **more):
 
 def job_of(data, contrast, spec):
     """All that the null of a contrast depends on."""
-    scheme = choose_scheme(data.design, contrast, spec, blocks=data.blocks, estimator=data.estimator)
-    return build_job(scheme, contrast.test, data.stack.data, is_two_sided=True)
+    return build_job(scheme_of(data, spec, contrast), contrast.test, data.stack.data, is_two_sided=True)
 
 
 @pytest.fixture

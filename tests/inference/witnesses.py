@@ -8,6 +8,7 @@ from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.corrections import nulls
 from bids_group.inference.shuffling import engine
+from bids_group.inference.shuffling.scheme import choose_scheme
 
 
 def refitted_z(X, shuffled, weights, test):
@@ -30,6 +31,14 @@ def largest_mass(z, shape, threshold, is_two_sided):
         labels, n = label(heights > threshold)
         most = max([most, *((heights[labels == k] - threshold).sum() for k in range(1, n + 1))])
     return most
+
+
+def scheme_of(data, spec, contrast=None):
+    """How the rows of group data are shuffled for a contrast, or for the first."""
+    return choose_scheme(
+        data.design, contrast or data.design.contrasts[0], spec, blocks=data.blocks, estimator=data.estimator,
+        variance_groups=data.variance_groups, is_complete=data.is_complete,
+    )  # fmt: skip
 
 
 def record_jobs(monkeypatch):
