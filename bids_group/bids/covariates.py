@@ -130,6 +130,13 @@ def read_study(
             sentence = f"Column '{name}' of {part.columns[name].source} is not available as a covariate"
             sentence += ": the name stands for the row's label."
             notices.append(note("columns", sentence, "Rename the column to use it."))
+        repeated = part.repeated.items()
+        ours = [
+            error for label, error in repeated if (label[0] if isinstance(label, tuple) else label) in people
+        ]
+        if ours:
+            more = f" So it is for {len(ours)} labels." if len(ours) > 1 else ""
+            notices.append(warn("tables", f"{ours[0].sentence}{more} No column of it can be used.", ours[0].fix))
     session_levels = {}
     for table in (*([path] if path else []), *phenotypes, shared, *of_sessions.values()):
         dictionary = read_dictionary(table, table)[0]
@@ -225,8 +232,6 @@ def _as_text_table(
     if "" in problems:
         notices.append(note("tables", f"{problems[''].sentence} It is not used."))
     names = list(map(str, frame.columns))
-    if any(name.lower() in SESSION_COLUMNS for name in names) and len(keys) == 1 and repeated:
-        problem, repeated = next(iter(repeated.values())), {}
     by_lower = {name.lower(): name for name in described if name not in names}
     columns = {}
     for name in names:
@@ -320,20 +325,19 @@ def _read_phenotype(
 def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, dict[str, Column]]:
     """Put the rows that are analysed side by side; a column of which two tables disagree has a problem.
 
-    Rows that stand twice are refused; columns whose names stand for labels are left out.
+    So has one whose table has two rows for a label. Columns whose names stand for labels are left out.
     """
     cells: dict[str, pd.Series] = {}
     columns: dict[str, Column] = {}
     for part in parts:
-        for label in index.intersection(list(part.repeated)) if part.repeated else ():
-            raise part.repeated[label]
+        twice = next((part.repeated[label] for label in index if label in part.repeated), None)
         frame = part.frame.reindex(index)
         if part.by_person is not None:
             lent = part.by_person.reindex(index.get_level_values(0)).set_axis(index, axis=0)
             frame = frame.where(frame.notna(), lent)
         frame = frame.astype(object).where(frame.notna(), None)
         for name in (str(name) for name in frame.columns if name not in _RESERVED):
-            theirs = part.columns[name]
+            theirs = part.columns[name] if twice is None else replace(part.columns[name], problem=twice)
             if name not in columns:
                 cells[name], columns[name] = frame[name], theirs
                 continue
@@ -347,7 +351,7 @@ def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, di
                 fix=f"Rename the column in {theirs.source}.",
             )
             told = mine if _is_described(mine) else replace(theirs, source=mine.source)
-            columns[name] = replace(told, problem=problem if differing else mine.problem)
+            columns[name] = replace(told, problem=problem if differing else mine.problem or twice)
     return pd.DataFrame(cells, index=index, dtype=object), columns
 
 

@@ -48,9 +48,12 @@ def test_quoted_cells_of_a_spreadsheet_are_unquoted(three):
 @pytest.mark.parametrize("twin", ["sub-02", "02"])
 def test_a_participant_in_two_rows_is_refused_by_name(three, twin):
     three.table(f"participant_id age\n sub-01 20\n sub-02 30\n {twin} 31")
+    cohort = three.gather()
     with pytest.raises(DataError, match="more than one row for sub-02") as caught:
-        three.gather()
+        cohort.tables[0].columns["age"].check_usable()
     assert caught.value.found == "lines 3, 4"
+    (told,) = (one for one in cohort.notices if "more than one row for sub-02. No column" in one.sentence)
+    assert told.severity == "warning"
 
 
 @pytest.mark.parametrize("mark, word", [(",", "commas"), (";", "semicolons"), ("|", "bars"), (" ", "blanks")])

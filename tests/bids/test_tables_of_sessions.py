@@ -134,12 +134,14 @@ def test_people_of_a_table_of_sessions_who_are_no_maps_are_told(sessions):
 
 def test_a_session_in_two_rows_is_refused(sessions):
     sessions.table("session_id mood\n ses-pre 1\n pre 2", "sub-02/sub-02_sessions.tsv")
+    mood = sessions.gather().tables[1].columns["mood"]
     with pytest.raises(DataError, match="more than one row for ses-pre"):
-        sessions.gather()
+        mood.check_usable()
 
 
 def test_a_phenotype_session_in_two_rows_is_named_whole(sessions):
     rows = "participant_id session_id score\n sub-01 ses-pre 7\n 01 pre 8"
     path = sessions.table(rows, "phenotype/scale.tsv")
+    score = sessions.gather({"phenotype": (path,)}).tables[1].columns["score"]
     with pytest.raises(DataError, match="more than one row for sub-01_ses-pre"):
-        sessions.gather({"phenotype": (path,)})
+        score.check_usable()
