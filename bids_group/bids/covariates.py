@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -126,17 +126,7 @@ def read_study(
     known = [str(name) for part in (*persons, *sessions) for name in part.frame.columns]
     kinds = _read_kinds(inputs, [*known, *further])
     for part in (*persons, *sessions):
-        for name in (name for name in _RESERVED if name in part.frame.columns):
-            sentence = f"Column '{name}' of {part.columns[name].source} is not available as a covariate"
-            sentence += ": the name stands for the row's label."
-            notices.append(note("columns", sentence, "Rename the column to use it."))
-        repeated = part.repeated.items()
-        ours = [
-            error for label, error in repeated if (label[0] if isinstance(label, tuple) else label) in people
-        ]
-        if ours:
-            more = f" So it is for {len(ours)} labels." if len(ours) > 1 else ""
-            notices.append(warn("tables", f"{ours[0].sentence}{more} No column of it can be used.", ours[0].fix))
+        notices += _tell_unusable(part, people)
     session_levels = {}
     for table in (*([path] if path else []), *phenotypes, shared, *of_sessions.values()):
         dictionary = read_dictionary(table, table)[0]
@@ -153,6 +143,19 @@ def read_study(
         notices=tuple(notices),
         session_levels=session_levels,
     )
+
+
+def _tell_unusable(part: TextTable, people: Collection[str]) -> Iterator[Notice]:
+    """Tell columns whose names stand for labels, and a table with two rows for somebody who has maps."""
+    for name in (name for name in _RESERVED if name in part.frame.columns):
+        sentence = f"Column '{name}' of {part.columns[name].source} is not available as a covariate"
+        sentence += ": the name stands for the row's label."
+        yield note("columns", sentence, "Rename the column to use it.")
+    whose = {label: label[0] if isinstance(label, tuple) else label for label in part.repeated}
+    ours = [error for label, error in part.repeated.items() if whose[label] in people]
+    if ours:
+        more = f" So it is for {len(ours)} labels." if len(ours) > 1 else ""
+        yield warn("tables", f"{ours[0].sentence}{more} No column of it can be used.", ours[0].fix)
 
 
 def _own_folders(bids_dir: Path, people: Iterable[str]) -> dict[str, str]:
