@@ -1,4 +1,4 @@
-"""Contrasts, designs and group data made of arrays, for tests of several packages."""
+"""Contrasts, designs and group data made of arrays, and fits by hand, for tests of several packages."""
 
 import numpy as np
 import pandas as pd
@@ -46,3 +46,13 @@ def make_group(design, values, *, variance=None, elements=None, dtype=np.float32
         or Elements(space=Grid(shape=(n, 1, 1), affine=np.diag([2.0, 2, 2, 1])), indices=np.arange(n)),
         **more,
     )
+
+
+def statistics_by_hand(X, weights, maps, test):
+    """t or F of every column of ``maps`` by least squares."""
+    beta = np.linalg.lstsq(X, maps, rcond=None)[0]
+    variance = ((maps - X @ beta) ** 2).sum(axis=0) / (len(X) - np.linalg.matrix_rank(X))
+    effect, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
+    if test == "t":
+        return effect[0] / np.sqrt(variance * spread[0, 0])
+    return np.einsum("iv,ij,jv->v", effect, np.linalg.inv(spread), effect) / len(weights) / variance

@@ -8,19 +8,9 @@ from scipy.linalg import null_space
 
 from bids_group.config import InferenceSpec
 from bids_group.inference import correct_group
+from tests.groups import statistics_by_hand
 
 SHAPE = (5, 4, 3)
-
-
-def statistics_by_hand(matrix, weights, maps, test):
-    """t or F of every element by least squares."""
-    beta = np.linalg.lstsq(matrix, maps, rcond=None)[0]
-    rank = np.linalg.matrix_rank(matrix)
-    variance = ((maps - matrix @ beta) ** 2).sum(axis=0) / (len(maps) - rank)
-    effect, spread = weights @ beta, weights @ np.linalg.pinv(matrix.T @ matrix) @ weights.T
-    if test == "t":
-        return effect[0] / np.sqrt(variance * spread[0, 0])
-    return np.einsum("iv,ij,jv->v", effect, np.linalg.inv(spread), effect) / len(weights) / variance
 
 
 def p_by_hand(matrix, weights, maps, test, shuffles, is_two_sided=True):

@@ -12,7 +12,7 @@ from bids_group.inference import check_inference, correct_group
 from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import partition
 from bids_group.model import fit_group
-from tests.inference.witnesses import check_bits, largest_mass, record_jobs, refitted_z
+from tests.inference.witnesses import check_bits, largest_mass, record_jobs, z_by_hand
 
 SHAPE = (5, 4, 3)
 
@@ -52,7 +52,7 @@ def z_alone(matrix, weights, y, test, orders, signs, kinds):
     nuisance = X @ null_space(weights)
     fitted = nuisance @ np.linalg.lstsq(nuisance, y, rcond=None)[0] if nuisance.shape[1] else 0 * y
     shuffled = fitted[:, None] + signs * (y - fitted)[own]
-    return refitted_z(X, shuffled, weights, test)
+    return z_by_hand(X, weights, shuffled, test)
 
 
 def units_by_hand(y, unit_of_row):

@@ -15,7 +15,7 @@ from bids_group.inference import check_inference, correct_group, forecast_second
 from bids_group.model import fit_group
 from bids_group.records import MapStack
 from bids_group.variance_between import variance_between
-from tests.inference.witnesses import check_bits, refitted_z
+from tests.inference.witnesses import check_bits, z_by_hand
 
 SHAPE = (4, 3, 3)
 N = 10
@@ -44,7 +44,7 @@ def build(make_problem, matrix, contrasts, *, seed=0, share=0.0, shape=SHAPE, **
     return replace(data, stack=stack, estimator=WEIGHTED, is_complete=share == 0)
 
 
-def z_by_hand(matrix, weights, y, v, test, signs):
+def z_alone(matrix, weights, y, v, test, signs):
     """Weighted least squares with the weights of the null model, of its residuals with each set of signs."""
     here = np.isfinite(y)
     X, y, v, signs = matrix[here], y[here].astype(float), v[here].astype(float), signs[:, here].T
@@ -56,7 +56,7 @@ def z_by_hand(matrix, weights, y, v, test, signs):
     if nuisance.shape[1]:
         fitted = nuisance @ np.linalg.lstsq(w * nuisance, w[:, 0] * y, rcond=None)[0]
     shuffled = w * (fitted[:, None] + signs * (y - fitted)[:, None])  # (n_rows, n_flips)
-    return refitted_z(w * X, shuffled, weights, test)
+    return z_by_hand(w * X, weights, shuffled, test)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
@@ -76,7 +76,7 @@ def test_p_is_the_share_of_flips_that_reach_it_each_element_alone(case, share, m
     is_tested = results[0].maps.get("dof", np.ones(36)) > 0
     there = np.flatnonzero(is_tested)
     z = np.stack(
-        [z_by_hand(matrix, weights, maps[:, v], variances[:, v], test, batch.signs) for v in there], axis=1
+        [z_alone(matrix, weights, maps[:, v], variances[:, v], test, batch.signs) for v in there], axis=1
     )
     np.testing.assert_allclose(verdict.z[is_tested], z[0], atol=2e-5)
     sizes = np.abs(z) if verdict.is_two_sided else z

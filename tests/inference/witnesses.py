@@ -9,18 +9,14 @@ from bids_group.inference import correct_group
 from bids_group.inference.corrections import nulls
 from bids_group.inference.shuffling import engine
 from bids_group.inference.shuffling.scheme import choose_scheme
+from tests.groups import statistics_by_hand
 
 
-def refitted_z(X, shuffled, weights, test):
-    """z of each column of ``shuffled`` by a fit of its own."""
-    beta = np.linalg.lstsq(X, shuffled, rcond=None)[0]
-    dof = len(X) - np.linalg.matrix_rank(X)
-    variance = ((shuffled - X @ beta) ** 2).sum(axis=0) / dof
-    effects, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
-    f = np.einsum("is,ij,js->s", effects, np.linalg.inv(spread), effects) / len(weights) / variance
-    if test == "t":
-        return np.copysign(exact_z("t", 1, np.sqrt(f), dof), effects[0])
-    return exact_z("F", len(weights), f, dof)
+def z_by_hand(X, weights, maps, test):
+    """z of every column of ``maps`` by least squares."""
+    found, dof = statistics_by_hand(X, weights, maps, test), len(X) - np.linalg.matrix_rank(X)
+    z = exact_z(test, len(weights), np.abs(found), dof)
+    return np.copysign(z, found) if test == "t" else z
 
 
 def largest_mass(z, shape, threshold, is_two_sided):

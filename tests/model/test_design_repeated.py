@@ -6,13 +6,11 @@ import pytest
 from scipy import stats
 
 from bids_group.errors import DesignError
+from tests.groups import statistics_by_hand
 
 
 def t_value(design, y) -> float:
-    X, c = design.matrix.to_numpy(), design.contrasts[0].weights[0]
-    beta = np.linalg.pinv(X) @ y
-    sigma2 = ((y - X @ beta) ** 2).sum() / design.dof
-    return float(c @ beta / np.sqrt(sigma2 * c @ np.linalg.pinv(X.T @ X) @ c))
+    return statistics_by_hand(design.matrix.to_numpy(), design.contrasts[0].weights, y[:, None], "t").item()
 
 
 def test_paired_design_equals_the_paired_t_test(pairs, design_of):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.groups import statistics_by_hand
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -30,13 +32,8 @@ def design_of(name: str):
 def t_values(name: str, y: np.ndarray) -> dict[str, float]:
     design = design_of(name)
     X = design.matrix.to_numpy()
-    beta = np.linalg.pinv(X) @ y
-    sigma2 = ((y - X @ beta) ** 2).sum() / design.dof
-    variance = np.linalg.pinv(X.T @ X) * sigma2
     return {
-        contrast.name: float(
-            contrast.weights[0] @ beta / np.sqrt(contrast.weights[0] @ variance @ contrast.weights[0])
-        )
+        contrast.name: statistics_by_hand(X, contrast.weights, y[:, None], "t").item()
         for contrast in design.contrasts
         if contrast.test == "t"
     }

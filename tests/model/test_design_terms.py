@@ -9,6 +9,7 @@ import statsmodels.formula.api as smf
 from statsmodels.stats.anova import anova_lm
 
 from bids_group.errors import ContrastError, DesignError
+from tests.groups import statistics_by_hand
 from tests.model.conftest import make_people
 
 
@@ -23,12 +24,7 @@ def ours(design_of, people, formula: str, term: str, centering: str = "grand") -
     design = design_of(people, formula, f"test({term})", centering=centering)
     X, y, C = design.matrix.to_numpy(), response(people), design.contrasts[0].weights
     norms = np.linalg.norm(X, axis=0)
-    X, C = X / norms, C / norms
-    beta = np.linalg.pinv(X) @ y
-    residual = y - X @ beta
-    sigma2 = residual @ residual / design.dof
-    value = C @ beta
-    return float(value @ np.linalg.solve(C @ np.linalg.pinv(X.T @ X) @ C.T, value) / len(C) / sigma2), len(C)
+    return statistics_by_hand(X / norms, C / norms, y[:, None], "F").item(), len(C)
 
 
 def reduced(people, full: str, less: str) -> tuple[float, int]:
