@@ -117,10 +117,9 @@ def _place_subject(start: str, names: Sequence[str]) -> str:
     counts = [len({*parts}) for parts in zip(*rows, strict=True)]
     at = counts.index(max(counts))
     parts = start.split("/")
-    for place in (
-        place for place, n in enumerate(counts) if n > 1 and place != at and "{" not in parts[place]
-    ):
-        parts[place] = "*"
+    for place, n in enumerate(counts):
+        if n > 1 and place != at and "{" not in parts[place]:
+            parts[place] = "*"
     label = re.sub(r"\.g?feat$", "", rows[0][at])
     word = rf"(?<![A-Za-z0-9]){re.escape(label)}(?![A-Za-z0-9])"
     return "/".join(re.sub(word, "{subject}", part) if part != "*" else part for part in parts)

@@ -182,11 +182,11 @@ def check_twins(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]
     """
     whole = [m for m in maps if headers[m.effect].files.volume is None]  # else the rows are compared later
     notices = []
-    for same in _find_equal(
-        whole,
-        lambda m: headers[m.effect].checksum or _sample(headers[m.effect].files.data),
-        lambda m: _content_hash(m.effect, headers[m.effect].n_bytes),
-    ):
+
+    def sample(m: FirstLevelMap) -> bytes:
+        return headers[m.effect].checksum or _sample(headers[m.effect].files.data)
+
+    for same in _find_equal(whole, sample, lambda m: _content_hash(m.effect, headers[m.effect].n_bytes)):
         people = sorted({m.subject for m in same})
         paths = list_some(sorted(str(m.effect) for m in same), 10)
         if len(people) > 1:

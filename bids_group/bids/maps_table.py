@@ -87,12 +87,10 @@ def _build_maps(frame: pd.DataFrame, path: Path, selection: Selection) -> tuple[
     by_line = dict(zip(lines, named, strict=True))
     _check_lines(by_line, frame, path)
     notices += _tell_other_labels(by_line, path)
-    folders = {str(one.parent) for m in named for one in m.files}
-    if (
-        path.parts[-2:] != MAPS_FILE.parts
-    ):  # what was written beside results says nothing of where maps belong
-        folders.add(str(path.absolute().parent))
-    root = Path(os.path.commonpath(sorted(folders)))
+    folders = {one.parent for m in named for one in m.files}
+    if path.parts[-2:] != MAPS_FILE.parts:  # else it stands beside results, wherever the maps are
+        folders.add(path.absolute().parent)
+    root = Path(os.path.commonpath(folders))
     maps = name_hemispheres([replace(m, dataset=root, suffix=selection.input_suffix) for m in named])
     return MapSource(name="maps", root=root, table=path), Found(maps=maps, leftovers={}, notices=notices)
 

@@ -189,11 +189,8 @@ def _walk(base: Path, parts: Sequence[str]) -> tuple[list[PatternFile], set[str]
             folder = alive[0].path
             return _DeadEnd(base=base, depth=depth, folder=folder, names=tuple(_list(folder)))
         alive = following
-        people |= (
-            {one.labels["subject"] for one in alive if one.path.name.startswith("sub-")}
-            if ("{subject}" in part and not is_last)
-            else set()
-        )
+        if "{subject}" in part and not is_last:
+            people |= {one.labels["subject"] for one in alive if one.path.name.startswith("sub-")}
     return alive, people
 
 
