@@ -69,7 +69,7 @@ def build_ledger(
     cohort: Cohort,
     analyses: Sequence[GroupAnalysis],
     exclusions: Sequence[Exclusion] = (),
-    remarks: Mapping[tuple[str, str], str] | None = None,
+    remarks: Mapping[Path, str] | None = None,
 ) -> pd.DataFrame:
     """List every map that was found, and everybody without one: a sorted table of ``COLUMNS``.
 
@@ -83,7 +83,7 @@ def build_ledger(
     exclusions
         Those that came later (missing covariates), beside the cohort's.
     remarks
-        What else is to be noted, by subject label and first-level contrast (reduced coverage).
+        What else is to be noted, by map (reduced coverage of what stands on it).
     """
     everything = dict.fromkeys([*cohort.exclusions, *exclusions])
     by_file = {one.path: one for one in everything if one.path is not None}
@@ -105,7 +105,7 @@ def build_ledger(
     rows = []
     for one in told:
         effect = (one.subject, one.contrast)
-        said = (gaps.get(effect), (remarks or {}).get((one.subject, one.contrast or "")))
+        said = (gaps.get(effect), None if one.path is None else (remarks or {}).get(one.path))
         uri = None if one.path is None else bids_uri(one.path, cohort.dataset_names)
         rows.append(
             {

@@ -39,12 +39,12 @@ PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formula
 class Provenance:
     """What a run noted of the files that it has read so far.
 
-    ``hashes``: by path; ``remarks`` on coverage and weights: by (subject label, first-level contrast);
+    ``hashes``: by path; ``remarks`` on coverage and weights of what stands on a map: by its path;
     ``dominant``: the map on which a row stands nearly alone, and its share, by (row label, contrast).
     """
 
     hashes: dict[str, str] = field(default_factory=dict)
-    remarks: dict[tuple[str, str], str] = field(default_factory=dict)
+    remarks: dict[Path, str] = field(default_factory=dict)
     dominant: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
 
     def note(self, one: PooledMap) -> None:
@@ -56,7 +56,7 @@ class Provenance:
             name, share = one.dominant
             said.append(f"{name} has {share:.0%} of the weight of its maps")
         if remark := "; ".join(filter(None, said)):
-            self.remarks[row.subject, row.contrast] = remark
+            self.remarks.update((m.effect, remark) for m in row.maps)
 
     def finish(self, plan: RunPlan) -> RunRecord:
         """Sum up the run: its time from the known request to here, its memory up to here."""

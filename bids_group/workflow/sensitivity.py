@@ -205,10 +205,13 @@ def _left(
     indices = data.elements.indices
     here, at_peak = np.isin(indices, claim.place), np.flatnonzero(indices == claim.peak)
     effect = result.maps.get("effect")
-    has_effect = effect is not None and effect.ndim == 1 and at_peak.size > 0
+    if effect is None or effect.ndim > 1:  # of a joint test there is no sign
+        effect = None
+    elif claim.effect is not None:
+        here &= effect * claim.effect >= 0  # an effect that has turned round is another one
     return {
         "p": float(found.p_corrected[here].min()) if here.any() else None,
-        "effect": float(effect[at_peak[0]]) if has_effect and effect is not None else None,
+        "effect": None if effect is None or not at_peak.size else float(effect[at_peak[0]]),
         "n_elements": int(found.is_significant.sum()),
         "holds": "yes" if bool(found.is_significant[here].any()) else "no",
     }

@@ -71,8 +71,11 @@ def test_it_counts_the_maps_behind_each_effect_and_names_what_is_missing(cohort)
 
 
 def test_remarks_of_later_stages_stand_in_the_note(cohort):
-    remarks = {("01", "a"): "covers 88 % of the mask", ("02", "a"): "covers 70 % of the mask"}
+    said = {("01", "1"): "covers 88 % of the mask", ("02", "1"): "covers 70 % of the mask"}
+    remarks = {m.effect: said[key] for m in cohort.maps if (key := (m.subject, m.session)) in said}
     ledger = build_ledger(cohort, [analyse(cohort, "a")], remarks=remarks)
+    later = ledger[ledger["session"] == "2"]
+    assert not later["note"].fillna("").str.contains("covers").any()
     rows = ledger[ledger["contrast"] == "a"].drop_duplicates("participant_id").set_index("participant_id")
     assert rows["note"].to_dict() == {
         "sub-01": "covers 88 % of the mask",

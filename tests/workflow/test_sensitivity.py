@@ -99,6 +99,28 @@ def test_the_strongest_cluster_is_judged_whatever_its_sign_and_by_people(tmp_pat
     assert found["share_of_normal_data"].isna().all()  # not the t test of independent rows
 
 
+def test_an_effect_that_turns_round_without_somebody_does_not_hold(small, tmp_path):
+    """Eleven people of 20 to 30 years have a falling slope, one of 80 makes it rise."""
+    import shutil
+
+    data, random = shutil.copytree(small, tmp_path / "data"), np.random.default_rng(0)
+    people = pd.read_csv(data / "participants.tsv", sep="\t")
+    people["age"] = [*range(20, 20 + len(people) - 1), 80]
+    people.to_csv(data / "participants.tsv", sep="\t", index=False)
+    for row in people.itertuples():
+        for path in data.rglob(f"{row.participant_id}_*stat-effect_statmap.nii.gz"):
+            image = nib.load(path)
+            values = random.normal(scale=0.1, size=image.shape) - 0.5 * row.age + 140 * (row.age == 80)
+            nib.save(nib.Nifti1Image(np.where(image.get_fdata() == 0, 0, values), image.affine), path)
+    words = ["--formula", "~ age", "--contrast", "s = slope(age)", "--correction", "fdr", "--no-report", "-q"]
+    assert main([str(data), str(tmp_path / "out"), "group", *words]) == 0
+    table = pd.read_csv(next((tmp_path / "out").rglob("*S_desc-sensitivity_table.tsv")), sep="\t")
+    without = table[table["left_out"] == people["participant_id"].iloc[-1]].iloc[0]
+    assert without["effect_all"] > 0 > without["effect"]
+    assert without["n_elements"] > 0
+    assert without["holds"] == "no"
+
+
 def test_a_contrast_that_finds_nothing_has_no_table(out):
     assert (out / "group" / f"{STEM}S_stat-p_statmap.nii.gz").exists()
     found = read(out, "S_stat-p_desc-fdr_statmap.nii.gz").min() <= 0.05
