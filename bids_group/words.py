@@ -157,3 +157,8 @@ def point_at(text: str, position: int) -> str:
 def is_number(text: str) -> bool:
     """Whether a text is a number as BIDS writes it: decimal point, no blanks, no nan."""
     return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
+
+
+def plain_number(text: str) -> str | float:
+    """Read a number that is written in one of several ways (20, 20.0); other texts stay as they are."""
+    return float(text) if is_number(text) else text

@@ -21,7 +21,7 @@ from bids_group.bids.map_files import (
     tell_other_names,
     tell_rounded_effects,
 )
-from bids_group.bids.near_labels import tell_labels
+from bids_group.bids.near_labels import tell_labels, tell_unlike
 from bids_group.bids.selection import (
     Choice,
     check_listed,
@@ -274,7 +274,9 @@ def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
     """Tell of people without a row, and show the labels of the table beside those of the maps."""
     subjects = {m.subject for m in maps}
     rowless = natural_order(subjects - set(study.listed))
-    if not rowless or not study.listed:
+    if not study.listed:
+        return [*filter(None, [tell_unlike(subjects)])]
+    if not rowless:
         return []
     sentence = f"{len(rowless)} of the people with maps have no row in {study.listing}, so no covariates: "
     names = list_some((f"sub-{label}" for label in rowless), 10)

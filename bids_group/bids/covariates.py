@@ -28,7 +28,7 @@ from bids_group.config import Inputs
 from bids_group.config.typed import file_of
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import Column, FirstLevelMap, Notice, Table, note, warn
-from bids_group.words import list_some, quote_for_shell, suggest
+from bids_group.words import list_some, plain_number, quote_for_shell, suggest
 
 PERSON = ("participant_id", "sub")
 SESSION = ("session_id", "ses")
@@ -256,9 +256,7 @@ def _read_sessions(
     read is passed over.
     """
     parts = []
-    for label, path in own.items():
-        if not os.path.lexists(path):
-            continue
+    for label, path in ((label, path) for label, path in own.items() if os.path.lexists(path)):
         try:
             part = _as_text_table(read_sheet(path), path, [SESSION], notices)
         except DataError:
@@ -276,6 +274,12 @@ def _read_sessions(
     for name in map(str, frame.columns):
         its = [part.columns[name] for part in parts if name in part.columns]
         told = [its[0], *filter(None, [lent.get(name)]), *filter(_is_described, its)][-1]
+        ways = dict.fromkeys(one.levels for one in its if one.levels)
+        if any([a for a in way if a in told.levels] != [a for a in told.levels if a in way] for way in ways):
+            said = f"The levels of '{name}' stand in several orders beside tables of sessions ("
+            said += "; ".join(", ".join(way) for way in ways)
+            why = warn("columns", f"{said}): those of {told.source.name} count.")
+            told = replace(told, notices=(*told.notices, why))
         problems = [problem, *(one.problem for one in its if one.problem is not None)]
         columns[name] = replace(told, source=its[0].source, problem=problems[-1])
     repeats = {label: error for part in parts for label, error in part.repeated.items()}
@@ -345,8 +349,10 @@ def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, di
                 cells[name], columns[name] = frame[name], theirs
                 continue
             mine = columns[name]
-            pairs = zip(index, cells[name], frame[name], strict=True)
-            differing = [str(label) for label, a, b in pairs if a and b and a != b]
+            pairs = [*zip(index, cells[name], frame[name], strict=True)]
+            both = [(str(label), plain_number(a), plain_number(b)) for label, a, b in pairs if a and b]
+            differing = [label for label, a, b in both if a != b]
+            lacking = [str(label) for label, a, b in pairs if b and not a]
             problem = UsageError(
                 f"Two tables have a column '{name}' with other values.",
                 found=f"{mine.source} and {theirs.source} differ for {list_some(differing, 10)}",
@@ -354,6 +360,12 @@ def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, di
                 fix=f"Rename the column in {theirs.source}.",
             )
             told = mine if _is_described(mine) else replace(theirs, source=mine.source)
+            if lacking:
+                said = (
+                    f"'{name}' of {list_some(lacking, 5)} stands in {theirs.source} alone, and is not used."
+                )
+                why = warn("columns", said, f"Fill in {mine.source}.")
+                told = replace(told, notices=(*told.notices, why))
             columns[name] = replace(told, problem=problem if differing else mine.problem or twice)
     return pd.DataFrame(cells, index=index, dtype=object), columns
 

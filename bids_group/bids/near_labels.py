@@ -1,4 +1,4 @@
-"""Labels of people and sessions that are typed in two ways, in the names of maps and in a table."""
+"""Labels typed in two ways, in the names of maps and in a table, and labels that are no person's."""
 
 from __future__ import annotations
 
@@ -64,3 +64,13 @@ def tell_labels(listed: set[Any], wanted: set[Any], source: object) -> Notice | 
         why = f"No label of {source} ({named[0]}) is that of a map ({named[1]})."
     fix = f"Write the labels in {source} as they stand in the names of the maps."
     return None if why is None else warn("labels", why, fix)
+
+
+def tell_unlike(people: set[str]) -> Notice | None:
+    """Tell of labels without a digit where most people have one: a group's result, a template, a phantom."""
+    odd = natural_order(label for label in people if not any(sign.isdigit() for sign in label))
+    if not odd or len(people) < 4 * len(odd):
+        return None
+    are = "has none, and is taken as a person" if len(odd) == 1 else "have none, and are taken as people"
+    fix = f"Leave out what is none: --exclude-participant-label {' '.join(odd[:5])}."
+    return warn("labels", f"Most people have a number in their label; {list_some(odd, 5)} {are}.", fix)

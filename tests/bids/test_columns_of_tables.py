@@ -153,3 +153,26 @@ def test_a_table_of_sessions_that_cannot_be_read_hinders_only_whom_it_is_about(v
     json_path.write_text(json.dumps([1]))
     (visits.raw / "sub-01" / "sub-01_sessions.tsv").unlink()
     assert len(visits.gather().maps) == 4
+
+
+def test_of_two_tables_20_is_20_0_and_what_only_the_second_has_is_told(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 n/a")
+    path = three.table("participant_id age\n sub-01 20.0\n sub-02 30\n sub-03 40", "phenotype/more.tsv")
+    cohort = three.gather({"phenotype": (path,)})
+    column = cohort.tables[0].columns["age"]
+    assert column.problem is None
+    assert cohort.tables[0].frame["age"].isna().tolist() == [False, False, True]
+    (told,) = column.notices
+    assert "'age' of 03 stands in" in told.sentence
+
+
+def test_a_label_without_a_number_beside_people_with_one_is_told(study):
+    study.people(study.derivative(), "01 02 03 04 group")
+    (told,) = (one for one in study.gather().notices if one.topic == "labels")
+    assert "group has none, and is taken as a person" in told.sentence
+
+
+@pytest.mark.parametrize("labels", ["01 02 group", "anna ben carl dora"])
+def test_labels_that_may_be_people_are_not_told(study, labels):
+    study.people(study.derivative(), labels)
+    assert not [one for one in study.gather().notices if one.topic == "labels"]

@@ -145,3 +145,13 @@ def test_a_phenotype_session_in_two_rows_is_named_whole(sessions):
     score = sessions.gather({"phenotype": (path,)}).tables[1].columns["score"]
     with pytest.raises(DataError, match="more than one row for sub-01_ses-pre"):
         score.check_usable()
+
+
+def test_dictionaries_of_people_that_order_levels_in_several_ways_are_told(sessions):
+    for person, levels in (("01", ("low", "high")), ("02", ("high", "low"))):
+        name = f"sub-{person}/sub-{person}_sessions.tsv"
+        sessions.table(
+            "session_id dose\n pre low\n post high", name, dose={"Levels": dict.fromkeys(levels, "x")}
+        )
+    (told,) = sessions.gather().tables[1].columns["dose"].notices
+    assert "several orders beside tables of sessions (low, high; high, low): those of sub-02" in told.sentence
