@@ -32,10 +32,9 @@ from bids_group.model.fitting.small_matrices import invert_positive, unpack
 
 _CORRELATIONS = (0, 0.01, 0.03, 0.07, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.83, 0.9, 0.95, 0.98, 0.995)
 _LEVELS = (0.0, 0.15, 0.6, 2.0, 8.0, 60.0, 2e3)
+_RATIOS = (*(share / (1 - share) for share in _CORRELATIONS), 2e3, 1e5, 1e7, 1e10, 1e13, 1e16)
 _GRIDS = {
-    1: np.array([*(share / (1 - share) for share in _CORRELATIONS), 2e3, 1e5, 1e7, 1e10, 1e13, 1e16])[
-        :, None
-    ],
+    1: np.array([[ratio] for ratio in _RATIOS]),
     2: np.array([[inner, outer] for inner in _LEVELS for outer in _LEVELS]),
 }
 _MOST_STEPS, _MOST_HALVINGS = 200, 50
