@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bids_group import model, output
 from bids_group.config import RunConfig
-from bids_group.errors import printable
+from bids_group.errors import OutputError, printable
 from bids_group.executor import Threads, without_collection
 from bids_group.output import report
 from bids_group.threads import one_thread_each
@@ -43,25 +43,26 @@ def run(config: RunConfig) -> None:
     with one_thread_each(), ExitStack() as held:  # sums in one order, whatever the number of processors
         with without_collection():
             plan = prepare(config)
-            if not config.execution.is_dry_run:
-                _claim(plan, held)
-            needs = foresee(plan)
-            _print_design(plan)
             if config.execution.is_dry_run:
-                _show(plan, needs)
+                _show(plan)
                 return
+            _claim(plan, held)
+            needs = foresee(plan)
         _work(plan, needs)
 
 
-def _show(plan: RunPlan, needs: Needs) -> None:
+def _show(plan: RunPlan) -> None:
     """Print the page of a dry run; refuse and warn of what the run would refuse in this OUTPUT_DIR."""
+    from bids_group.workflow.needs import foresee
+
     config, other = plan.config, None
     if config.output_dir.is_dir():
         _check_names(plan)
-        if config.level == "group" and not config.execution.is_overwrite:
-            other = output.find_other_analysis(config.output_dir, plan.identity)
+        other = _find_other_analysis(plan)
+    needs = foresee(plan)
     for refusal in filter(None, (other, needs.refusal)):
         LOGGER.warning("The run would be refused. %s", refusal)
+    _print_design(plan)
     preview = output.Preview(
         cohort=plan.cohort,
         planned=plan.designs,
@@ -75,6 +76,13 @@ def _show(plan: RunPlan, needs: Needs) -> None:
         proposals=[model.propose_contrasts(one.analysis) for one in plan.planned],
     )
     output.print_dry_run(preview, output_format=config.execution.output_format)
+
+
+def _find_other_analysis(plan: RunPlan) -> OutputError | None:
+    """Say why the analysis may not take the place of one that OUTPUT_DIR holds."""
+    if plan.config.level != "group" or plan.config.execution.is_overwrite:
+        return None
+    return output.find_other_analysis(plan.config.output_dir, plan.identity)
 
 
 def _print_design(plan: RunPlan) -> None:
@@ -116,6 +124,9 @@ def _work(plan: RunPlan, needs: Needs) -> None:
     if config.level == "participant":
         pool_participants(plan)
         return
+    if other := _find_other_analysis(plan):
+        raise other
+    _print_design(plan)
     analyse_group(plan)
     output.record_outputs(config.output_dir, _names_of_report(config))
     if config.execution.has_report:

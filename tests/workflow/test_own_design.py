@@ -302,6 +302,19 @@ def test_a_printed_design_replaces_no_file_unless_asked(datasets, tmp_path, caps
     assert main([str(data), str(tmp_path / "o"), "participant", "--print-design", str(table)]) == 64
 
 
+def test_where_a_run_is_refused_no_design_is_printed(small, tmp_path):
+    data, out, design = small, tmp_path / "out", tmp_path / "design.tsv"
+    out.mkdir()
+    (out / "report.html").write_text("of somebody else")
+    words = ["--formula", "~ age", "--print-design", design]
+    for more in ([], ["--dry-run"]):
+        assert run(data, out, *words, *more) == 73
+        assert not design.exists()
+    assert run(data, tmp_path / "other", "--formula", "~ 1", "--no-report") == 0
+    assert run(data, tmp_path / "other", *words) == 73
+    assert not design.exists()
+
+
 def test_the_sheet_of_a_workbook_is_a_matrix_and_its_bytes_are_noted(datasets, tmp_path):
     path = tmp_path / "designs.xlsx"
     ids = pd.read_csv(datasets / "factorial" / "participants.tsv", sep="\t")["participant_id"]
