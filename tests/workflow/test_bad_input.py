@@ -137,7 +137,7 @@ BAD = {
     "empty mask": (write_empty_mask, ["--mask", "MASK"], 65, ["mask"]),
     "mask of another grid": (write_coarse_mask, ["--mask", "MASK"], 65, ["mask"]),
     "no such mask": (nothing, ["--mask", "MASK"], 66, ["mask"]),
-    "doubled participant": (double_participant, [], 65, ["sub-01"]),
+    "doubled participant": (double_participant, ["--formula", "~ age"], 65, ["sub-01"]),
     "unknown value in use": (unknown_age, ["--formula", "~ age"], 65, ["sub-01", "age", "--missing drop"]),
     "other separators": (semicolons, [], 65, ["participants.tsv", "tab"]),
     "files not fetched": (dangling_links, [], 66, ["datalad get"]),
