@@ -126,7 +126,7 @@ def read_study(
     known = [str(name) for part in (*persons, *sessions) for name in part.frame.columns]
     kinds = _read_kinds(inputs, [*known, *further])
     for part in (*persons, *sessions):
-        notices += _tell_unusable(part, people)
+        notices += _tell_unusable(part)
     session_levels = {}
     for table in (*([path] if path else []), *phenotypes, shared, *of_sessions.values()):
         dictionary = read_dictionary(table, table)[0]
@@ -145,17 +145,12 @@ def read_study(
     )
 
 
-def _tell_unusable(part: TextTable, people: Collection[str]) -> Iterator[Notice]:
-    """Tell columns whose names stand for labels, and a table with two rows for somebody who has maps."""
+def _tell_unusable(part: TextTable) -> Iterator[Notice]:
+    """Tell columns whose names stand for labels."""
     for name in (name for name in _RESERVED if name in part.frame.columns):
         sentence = f"Column '{name}' of {part.columns[name].source} is not available as a covariate"
         sentence += ": the name stands for the row's label."
         yield note("columns", sentence, "Rename the column to use it.")
-    whose = {label: label[0] if isinstance(label, tuple) else label for label in part.repeated}
-    ours = [error for label, error in part.repeated.items() if whose[label] in people]
-    if ours:
-        more = f" So it is for {len(ours)} labels." if len(ours) > 1 else ""
-        yield warn("tables", f"{ours[0].sentence}{more} No column of it can be used.", ours[0].fix)
 
 
 def _own_folders(bids_dir: Path, people: Iterable[str]) -> dict[str, str]:

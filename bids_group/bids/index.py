@@ -31,12 +31,14 @@ FOLDER_ENTITIES = {
 """Entities of folders, and the patterns of their names."""
 
 FILE_ENTITIES = {
-    "subject": "sub", "session": "ses", "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec",
+    "subject": "sub", "session": "ses",
+    **{name: name for name in ("task", "run", "contrast", "stat", "desc")},
+    "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec",
     "direction": "dir", "segmentation": "seg", "nucleus": "nuc", "volume": "voi", "staining": "stain",
     "tracer": "trc", "modality": "mod",
-    **{name: name for name in ("sample", "task", "tracksys", "run", "echo", "part", "recording", "hemi")},
-    **{name: name for name in ("space", "res", "den", "label", "param", "desc", "feature", "setting")},
-    **{name: name for name in ("model", "taskcontrast", "contrast", "stat", "proc", "flip", "inv", "mt")},
+    **{name: name for name in ("sample", "tracksys", "echo", "part", "recording", "hemi")},
+    **{name: name for name in ("space", "res", "den", "label", "param", "feature", "setting")},
+    **{name: name for name in ("model", "taskcontrast", "proc", "flip", "inv", "mt")},
     **{name: name for name in ("chunk", "atlas", "roi", "from", "to", "mode", "subset")},
 }  # fmt: skip
 """Entities of file names, and their keys there."""

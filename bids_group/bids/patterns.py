@@ -208,7 +208,8 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
         if found := strict.fullmatch(known + name) or loose.fullmatch(known + name):
             other = short.fullmatch(known + name)
             if other is not None and other.groupdict() != found.groupdict():
-                ways = (str(one.groupdict()).replace("'", "") for one in (found, other))
+                read = [one.groupdict().items() for one in (found, other)]
+                ways = (str(dict(own - rest)).replace("'", "") for own, rest in (read, read[::-1]))
                 raise UsageError(
                     f"The pattern of --maps can be read in two ways: {part}.",
                     found=f"{here.path / name}: {' or '.join(ways)}",

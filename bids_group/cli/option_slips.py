@@ -42,6 +42,8 @@ _CHOICES: Mapping[str, str] = {
 def read_word(option: Option, typed: str) -> Any:
     """Read a word of the value of an option: a choice, or a number; others are refused (`UsageError`)."""
     known = {str(one): one for one in option.choices}
+    if option.kind == "integer" and re.fullmatch(r"\s*[+]?\d+\s*", typed):  # 06 is 6
+        typed = str(int(typed))
     if typed in known:
         return known[typed]
     if known:

@@ -172,11 +172,14 @@ def _add_option(group: Any, option: Option) -> None:
     if option.kind == "count":
         group.add_argument(*spellings, action="count", help=option.help, **common)
         return
-    is_read = option.choices or option.kind in ("number", "integer")
-    type_ = partial(read_word, option) if is_read else None
+    type_ = partial(read_word, option) if _has_words(option) and not option.is_list else None
     several = {"nargs": "+", "action": "extend"} if option.is_list else {"choices": option.choices or None}
     metavar = option.metavar or ("L" if option.is_list else None)
     group.add_argument(*spellings, metavar=metavar, type=type_, help=option.help, **several, **common)
+
+
+def _has_words(option: Option) -> bool:
+    return bool(option.choices) or option.kind in ("number", "integer")
 
 
 def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> RunConfig:
@@ -224,7 +227,10 @@ def _values(record: type, said: Mapping[str, Any]) -> dict[str, Any]:
             if option.grant is not None:
                 values[option.attribute] = option.grant()
             continue
-        values[option.attribute] = (option.read or option.convert)(said[option.name])
+        value = said[option.name]
+        if option.is_list and _has_words(option):  # behind BIDS_DIR, which a list may have taken
+            value = [read_word(option, one) for one in value]
+        values[option.attribute] = (option.read or option.convert)(value)
     return values
 
 

@@ -139,6 +139,7 @@ SWALLOWED = {
         "m",
         "data out group",
     ),
+    "choices": ("--correction fdr data out group", "--correction", "fdr", "data out group"),
     "the level": ("data out --participant-label 01 02 group", "--participant-label", "01 02", "group"),
     "two of them": ("data --task_label rest out group", "--task-label", "rest", "out group"),
 }

@@ -219,6 +219,13 @@ def test_a_search_that_starts_where_a_variance_is_zero_leaves_it(is_correlated, 
         np.testing.assert_allclose(found.parameters, usual.parameters, rtol=1e-3, atol=1e-4)
 
 
+def test_a_variance_of_nothing_is_0_to_the_last_bit():
+    rows = random_rows(24, seed=1)
+    slope = fit(random_values(rows, 40, seed=1), "apart", rows=rows).maps["stat-variance_desc-subjectMonth"]
+    assert (slope[slope < 1e-9] == 0).all()
+    assert (slope == 0).sum() == 25
+
+
 @pytest.mark.parametrize("variant", ["satterthwaite", "kenward-roger"])
 def test_where_time_starts_changes_no_test_of_a_model_with_slopes(variant):
     rows = random_rows()

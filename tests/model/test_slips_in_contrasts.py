@@ -195,7 +195,7 @@ def test_what_may_mean_more_or_is_guessed_is_refused_with_the_lines_to_paste(
 ):
     with pytest.raises(ContrastError) as caught:
         design_of(rows, formula, parse_contrast(typed))
-    pasted = re.findall(r"--contrast (\"[^\"]*\"|'[^']*')", caught.value.fix)
+    pasted = re.findall(r"--contrast[ =](\"[^\"]*\"|'[^']*')", caught.value.fix)
     assert [shlex.split(one)[0] for one in pasted] == lines
     for line in lines:  # each is read as it stands
         [contrast] = design_of(rows, formula, parse_contrast(line)).contrasts

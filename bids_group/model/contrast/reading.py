@@ -91,7 +91,8 @@ def _read_strictly(text: str, design: CodedDesign) -> ReadContrast:
 def _say_lines(name: str | None, lines: Sequence[str], design: CodedDesign) -> str:
     """Write contrasts as they can be pasted; where there are several, with what each is."""
     own = "" if name is None else f"{name} = "
-    said = [f"--contrast {quote_for_shell(own + line)}" for line in lines]
+    ends = ("=" if (own + line).startswith("-") else " " for line in lines)  # else it is taken for an option
+    said = [f"--contrast{end}{quote_for_shell(own + line)}" for end, line in zip(ends, lines, strict=True)]
     if len(lines) > 1:
         said = [f"{a} ({_read_strictly(b, design).words})" for a, b in zip(said, lines, strict=True)]
     return ", or ".join(said)

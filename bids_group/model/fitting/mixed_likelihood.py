@@ -244,6 +244,8 @@ def _fit_data(tables: Tables, inverse: Doubles, work: Work) -> float:
             )
             for a in range(work.rest.size):
                 work.products[j, a] = work.rest[a]
+        for a in range(work.beta.size):
+            work.beta[a] = 0
     return rest
 
 

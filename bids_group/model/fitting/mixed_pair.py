@@ -71,6 +71,8 @@ def _fit(
         fitted.has_converged[v] = _optimise(tables, is_correlated, best, tried, work)
         write(best, n_free, fitted, v)
         _write_factor(is_correlated, best, work, fitted.slopes[v], fitted.hessian[v])
+        if work.small[0, 0, 2] == 0:  # to the last bit, whatever the axes were
+            _from_factor(work.small[0, 0], work.turn, fitted.parameters[v])
 
 
 @written_out(error_model="numpy")
