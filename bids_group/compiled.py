@@ -1,6 +1,6 @@
 """How the loops are compiled by numba: when they are first called, then kept on disk (``NUMBA_CACHE_DIR``).
 
-A mixed model takes twenty seconds to compile, most of it in proportion to the number of functions and to how
+A mixed model takes half a minute to compile, most of it in proportion to the number of functions and to how
 deep they call each other: each is compiled alone, and again inside every one that calls it.
 """
 
