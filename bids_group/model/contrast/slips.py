@@ -34,7 +34,7 @@ _COMPARED = re.compile(
     re.IGNORECASE,
 )
 _SESSION = re.compile(r"\b(?:session\s*==?\s*)?ses-([a-zA-Z0-9]+)")
-_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d++\.?\d*+|\.\d++)(?:/0*+[1-9]\d*+)?+[\s,;]*+)+)[\])]?")
+_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d++\.?\d*+|\.\d++)(?!/0*(?!\d))(?:/\d++)?+[\s,;]*+)+)[\])]?")
 _NOTHING = re.compile(r"(?:^|\s*[+-]\s*)(?:[\d./]+\s*\*\s*)?0 \* Intercept")
 _LEFT_OUT = re.compile(r"\s*[,/]\s*(?=[^\W\d])|(?<=[\w)\]])\s+(?=[\w'\"])")
 
